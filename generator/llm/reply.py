@@ -180,8 +180,9 @@ def _as_call(value: Any, catalogue: Catalogue, depth: int = 0) -> Any:
             heads = (*catalogue.operators, *INFIX)
             parts = args if isinstance(args, list) and not (args and args[0] in heads) else [args]
             return [name, *(_as_call(part, catalogue, depth + 1) for part in parts)]
-    if isinstance(value, list) and len(value) == 3 and value[1] in _SIGNS:  # noqa: PLR2004
-        return [value[1], *(_as_call(part, catalogue, depth + 1) for part in value[::2])]
+    match value:
+        case [left, sign, right] if sign in _SIGNS:
+            return [sign, *(_as_call(part, catalogue, depth + 1) for part in (left, right))]
     return value
 
 

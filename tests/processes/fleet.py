@@ -18,7 +18,7 @@ from fleet.policy.state import FleetState
 from fleet.runtime.errors import SupervisorError
 from fleet.runtime.home import ROOT, Home, process_environ, read_fleet_file
 from state.store import read_state
-from tests.processes.generator import no_account
+from tests.processes.generator import no_account, rest
 
 T = TypeVar("T")
 
@@ -39,16 +39,13 @@ MEMORY_FAILURE = (
 
 
 def eventually(look: Callable[[], T | None], *, within: float = 60.0, what: str = "") -> T:
-    """Return the first true thing that `look` sees; fail after `within` seconds.
-
-    A look that takes long, such as a command's, takes a fifth of the time at most: others run beside this test.
-    """
+    """Return the first true thing that `look` sees; fail after `within` seconds."""
     end = time.monotonic() + within
     while (began := time.monotonic()) < end:
         seen = look()
         if seen:
             return seen
-        time.sleep(max(0.05, 4 * (time.monotonic() - began)))
+        rest(began, least=0.05)
     raise AssertionError(f"did not happen within {within:g}s: {what or look}")
 
 

@@ -17,6 +17,11 @@ MODEL = "qwen2.5:0.5b"
 OURS = ("FLEET_", "OLLAMA_", "SUPERVISOR_")
 
 
+def rest(began: float, *, least: float) -> None:
+    """Pause after a look that began then: it takes a fifth of the time at most, since others run beside this test."""
+    time.sleep(max(least, 4 * (time.monotonic() - began)))
+
+
 def no_account(home: Path) -> dict[str, str]:
     """Return what keeps a developer's own BRAIN account out of a test: only the home's credentials count."""
     return {"FLEET_BRAIN_CREDENTIALS": str(home / "credential.txt"), "FLEET_BRAIN_URL": "http://127.0.0.1:9"}
@@ -55,7 +60,7 @@ class GeneratorProcess:
                 return value
             if self.process.poll() is not None:
                 break
-            time.sleep(max(0.02, 4 * (time.monotonic() - began)))  # others run beside this test
+            rest(began, least=0.02)
         raise AssertionError(
             f"waited for {what} (exit {self.process.poll()})\n{self.log[-4000:]}\n{self.told}"
         )

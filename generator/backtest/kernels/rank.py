@@ -16,6 +16,7 @@ from generator.backtest.kernels.jit import kernel
 Array = Any
 
 _STRETCH = np.uintp(64)
+_BASES = 3
 _NEAR_ZERO = np.float32(2.0**-10)
 _EIGHT_OCTAVES = np.int64(8 << 23)  # in the bits of a float32
 _TINY = np.float32(1e-37)
@@ -118,7 +119,7 @@ def _pack_rows(x: Array, keys: Array) -> None:
             if abs(v) < infinite:
                 base = v if seen == 0 or abs(v) < abs(base) else base
                 seen += 1
-                if seen == 3:  # noqa: PLR2004
+                if seen == _BASES:
                     break
         greatest = np.int32(0)
         total = np.int64(0)

@@ -1,7 +1,7 @@
 """How an expression stands in its line: alone, beside a text, in a sentence, or rejected. Pure.
 
-A reply's explanation repeats parts of its alphas and names others that it does not propose. A person tells them by
-their place.
+A model explains its alphas. The explanation repeats parts of them, and mentions expressions that are not proposed.
+Alphas are told from these by where they stand.
 """
 
 import re
@@ -14,7 +14,7 @@ from generator.language.errors import ExpressionError
 
 
 class Standing(IntEnum):
-    """The place of an expression, from the surest proposal on."""
+    """How surely an expression is proposed; the surest comes first."""
 
     ALONE = 0
     BESIDE = 1
